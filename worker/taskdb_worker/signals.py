@@ -117,7 +117,7 @@ class Receivers:
         self._write("failed", lambda: self._report.chunk_lost(chunk, name, token, error))
 
     def _unwritten(self, sender: Any, request: Any) -> str | None:
-        """Return the token of a tracked run whose outcome this process has not written, or None."""
+        """Return the token of a tracked run without an outcome of this process, or None."""
         if not isinstance(sender, TrackedTask) or getattr(request, ENDED, False):
             return None
         return getattr(request, TOKEN, None)

@@ -15,7 +15,7 @@ log = get_logger("taskdb.alarm")
 
 
 class Fold:
-    """Creates alarms from the failures in the history, a batch a pass."""
+    """Creates alarms from the failures in the history, one batch in each pass."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._folder = Folder(settings, store)
@@ -26,7 +26,7 @@ class Fold:
 
 
 class Watch:
-    """Checks conditions without an event: missed schedules, lost workers, queues, backlogs."""
+    """Checks conditions that write no event: missed schedules, lost workers, queues, backlogs."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         limits = Limits(

@@ -14,7 +14,7 @@ _BATCH = 500
 
 
 class Callbacks:
-    """Ends such tasks, a batch a pass."""
+    """Ends tasks whose callback is late, one batch in each pass."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

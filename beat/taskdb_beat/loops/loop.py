@@ -31,8 +31,7 @@ class Health:
     errors_in_row: int = 0
     last_pass_seconds: float | None = None
     is_site_away: bool = False
-    """Whether the last pass failed since a server was not reachable: no other process could
-    help."""
+    """Whether the last pass failed because a server was not reachable. A restart would not help."""
 
 
 class Loop:

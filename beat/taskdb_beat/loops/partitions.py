@@ -1,4 +1,4 @@
-"""Upkeep: the history's partitions of the coming days."""
+"""The loop `upkeep`: creates the partitions of the history for the coming days."""
 
 from __future__ import annotations
 

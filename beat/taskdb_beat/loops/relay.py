@@ -19,7 +19,7 @@ log = get_logger("taskdb.relay")
 
 
 class Relay:
-    """Publishes due rows, a batch a pass."""
+    """Publishes due rows, one batch in each pass."""
 
     def __init__(self, settings: Settings, store: Store, publisher: Publishes) -> None:
         self._store = store

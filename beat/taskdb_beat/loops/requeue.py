@@ -1,9 +1,9 @@
 """Finds rows whose message the broker has lost, and has them published again.
 
-A message counts as lost in two cases. A message that came much later was taken from the same queue
-and priority. Or the queue was empty, while a worker consumes it, so long ago that the worker that
-took the message would list it by now. A message that a live worker lists is not lost. A row that is
-suspected wrongly gets a second message, which the claim makes harmless.
+A message counts as lost in two cases. Either a message of the same queue and priority that was sent
+much later has been taken. Or the queue was found empty, and since then each worker has listed its
+messages, without this one. A row that is suspected wrongly gets a second message, which the claim
+refuses.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Requeue:
         self._limit = settings.reconcile_batch
         self._taken: dict[QueueAndPriority, datetime] = {}
         self._looks: dict[str, list[datetime]] = {}
-        """When each queue was found empty: the last look that is old enough to judge by, and all
-        later ones."""
+        """The times at which each queue was found empty: the last one before `grace`, and all later
+        ones."""
         self._place: QueuedRow | None = None
         self._began = time.monotonic()
 
@@ -94,7 +94,7 @@ class Requeue:
         return {_GONE: gone, _PASSED: passed}
 
     def _emptied(self, workers: LiveWorkers) -> dict[str, datetime]:
-        """Return the empty queues, each with the last look that is old enough to judge by."""
+        """Return the queues that were empty, each with the last time before `grace`."""
         for queue, depth in self._publisher.depths(workers.queues).items():
             if not depth:
                 self._looks.setdefault(queue, []).append(workers.now)
@@ -108,6 +108,6 @@ class Requeue:
         return found
 
     def _remember(self, taken: dict[QueueAndPriority, datetime]) -> None:
-        """Keep the newest of each queue and priority: short tasks may all be over at a look."""
+        """Keep the newest of each queue and priority, since short tasks may have ended by now."""
         for line, newest in taken.items():
             self._taken[line] = max(newest, self._taken.get(line, newest))

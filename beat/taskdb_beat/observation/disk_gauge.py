@@ -1,6 +1,6 @@
-"""The free space of this machine's disks, measured apart from every scrape.
+"""The free space of this machine's disks, measured independently of scrapes.
 
-A network file system that hangs delays this measurement only: it is no reason to restart a beat.
+A network file system that hangs delays this measurement only, so no check restarts the beat for it.
 """
 
 from __future__ import annotations

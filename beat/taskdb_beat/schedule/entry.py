@@ -38,7 +38,7 @@ class Entries:
     def read(self) -> tuple[list[Definition], list[RefusedSchedule]]:
         """Translate every entry. A wrong entry stops no other.
 
-        Raises InvalidInput if `beat_schedule` is no mapping.
+        Raises InvalidInput if `beat_schedule` is not a mapping.
         """
         found: list[Definition] = []
         refused: list[RefusedSchedule] = []

@@ -1,1 +1,1 @@
-"""The client: what an application calls."""
+"""The client: the calls of an application."""

@@ -18,7 +18,7 @@ from taskdb.store.doctor.situation import Refusal, TaskSituation
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a task is where it is.
+    """The reason for the status of a task.
 
     `cause` is a stable word for programs, `sentence` is for people. `advice` is the next step, or
     empty. `facts` are plain values. `below` explains the first open sub-task that the task waits

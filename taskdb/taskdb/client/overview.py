@@ -30,7 +30,7 @@ class Overview:
 
     @property
     def needs(self) -> list[str]:
-        """What an operator should look at, one sentence each, with the command that helps."""
+        """Problems for an operator: one sentence each, with the command that helps."""
         found = []
         if not self.beats:
             found.append(

@@ -1,4 +1,4 @@
-"""The queues: how many open tasks each has, what they wait for, and which workers serve it."""
+"""The queues: the open tasks of each by state, and the number of its workers."""
 
 from __future__ import annotations
 

@@ -94,9 +94,9 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FanOut:
-    """How the parts of a fan-out run and join, as the user declares it.
+    """The policy of a fan-out, as the user declares it: how its parts run and join.
 
-    `tolerate` is how many parts may end badly: a whole number, or a share of all parts below 1.
+    `tolerate` is the most parts that may end badly: a number, or a share of all parts below 1.
     At most `max_concurrency` parts are published at a time; the others are held. After `timeout`
     (timedelta or seconds, for the whole fan-out) the open parts are canceled and the parent is
     FAILED. `chunk_size` parts share one message. `on_join` names the task type that runs when the
@@ -148,7 +148,7 @@ class FanOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FanOutSpec:
-    """How parts join, as it is stored in the row of the parent."""
+    """The policy of a fan-out, as the row of the parent stores it."""
 
     part_type: str
     join: Join = "all_succeeded"

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Lane:
-    """Runs at most so many works at once, each in a thread that does not delay the exit."""
+    """Runs at most `threads` works at once. Its threads do not delay the exit of the process."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._name = name

@@ -79,7 +79,7 @@ def secrets_of_url(url: str) -> Iterator[str]:
 
 
 def _of_run(run: str, masked: Callable[[str], str]) -> str:
-    """Mask a text without spaces that starts with a URL, and may have more after it."""
+    """Mask a text without spaces that starts with a URL and may continue after it."""
     end = _END.search(run)
     if end is None:
         return masked(run)
@@ -131,7 +131,7 @@ def _is_host(text: str) -> bool:
 
 
 def _masked_port(host: str, mark: str) -> str:
-    """Mask the password of `user:password` without a host. A port has digits only."""
+    """Mask what follows the colon of a host, unless it is a port: it may be a password."""
     authority = re.split(r"[/?#]", host, maxsplit=1)[0]
     if ":" not in authority or _PORT.fullmatch(authority) or authority.startswith("["):
         return host

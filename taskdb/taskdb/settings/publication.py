@@ -1,4 +1,4 @@
-"""Settings of the way from a committed row to the broker."""
+"""Settings for publishing committed rows to the broker."""
 
 from __future__ import annotations
 

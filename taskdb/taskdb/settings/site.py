@@ -1,4 +1,4 @@
-"""Settings of a site: where it keeps rows and messages, and what a submit means by default."""
+"""Settings of a site: its database and broker, and the defaults of a submit."""
 
 from __future__ import annotations
 

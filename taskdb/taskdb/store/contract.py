@@ -25,7 +25,10 @@ other task is returned unchanged.
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The tenants whose tasks a statement may see; None: every tenant."""
+    """The tenants whose tasks a call may see; None: every tenant.
+
+    A verb of the store that acts for a caller takes a scope. Its statement checks it.
+    """
 
     tenants: tuple[str, ...] | None = None
 

@@ -103,7 +103,7 @@ class Rehearsal:
     run_task_async = in_thread(run_task)
 
     def drain(self, *, retries: bool = False, limit: int = RUN_LIMIT) -> Drained:
-        """Run all due tasks, and the tasks that become due by that, until there is none.
+        """Run all due tasks, and the tasks that become due meanwhile, until none is due.
 
         This thread runs parts of fan-outs and their joins, steps, handlers, due schedules and due
         retries, the most urgent first. A retry with a backoff is due only after the clock moves;

@@ -1,1 +1,1 @@
-"""What a user declares: task types, sequences, and what a body gets."""
+"""The declarations of a user: task types and sequences; and the context of a body."""

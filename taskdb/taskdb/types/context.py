@@ -1,4 +1,4 @@
-"""TaskContext: what a body reads and reports of its own run."""
+"""TaskContext: the data and the verbs of a body for its own run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a user declares a task type: `@task` and `@on_task`."""
+"""The declaration of a task type: `@task` and `@on_task`."""
 
 from __future__ import annotations
 

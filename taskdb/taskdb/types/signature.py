@@ -18,7 +18,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True, slots=True)
 class CallShape:
-    """How a body is called, read from its signature once.
+    """The arguments of a body, read from its signature once.
 
     `takes_context`: its first parameter is the context. `takes_whole_input`: one parameter gets
     the input (as a model, or as plain JSON values); otherwise each field of the input is a

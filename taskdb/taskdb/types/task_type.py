@@ -24,7 +24,7 @@ Body = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskType:
-    """What holds for all tasks of one name."""
+    """The body, the input model and the policies of all tasks of one type."""
 
     name: str
     body: Body

@@ -1,8 +1,8 @@
 """The check of a message: it keeps the row's id and type, and removes all else.
 
-Any client that can write to the broker can write a message. In a message, Celery accepts its
-expiry, the time limits of its body, what is called afterwards, even attributes of its request. In
-this package the row decides all of that. So the check reduces a message for a task type to the
+Any client that can write to the broker can write a message. Celery takes from it the expiry, the
+time limits, the callbacks, even attributes of the request. In this package the row decides all of
+that. So the check reduces a message for a task type to the
 fields that name its row, before Celery reads it. With keys, the message must also be signed.
 """
 
@@ -32,7 +32,7 @@ _NAMES = ("id", "task", "lang", "origin", "root_id", "parent_id")
 _READ = frozenset(dir(Context)) | {"argsrepr", "kwargsrepr", "compression"}
 """The headers that Celery reads. Any other header is for the application alone."""
 _NO_ARGUMENTS = "[[], {}"
-"""The beginning of a message body without arguments."""
+"""The first characters of a message body without arguments."""
 
 
 class MessageRefused(Exception):
@@ -157,7 +157,7 @@ def _check_plain(fields: Mapping[str, Any]) -> None:
 
 
 def _are_limits(value: Any) -> bool:
-    """Whether these are hard and soft limit. Celery would kill its process for a negative one."""
+    """Whether these are two valid limits. A negative one would make Celery kill the process."""
     is_pair = isinstance(value, list | tuple) and len(value) == 2  # noqa: PLR2004 - a pair
     return is_pair and all(
         one is None or (isinstance(one, int | float) and one >= 0) for one in value

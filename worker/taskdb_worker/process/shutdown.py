@@ -1,4 +1,4 @@
-"""How a worker stops: warm, or cold once its bodies have had the time of the settings.
+"""The shutdown of a worker: warm, and then cold when the time limit of the settings has passed.
 
 A signal handler only sets flags. The worker's loop reads them, takes no more tasks and waits for
 its pool. A thread ends the bodies when their time is up. Celery waits inside its handler instead:

@@ -111,7 +111,7 @@ class WorkerProcess:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process took the identity, and is no child of its pool."""
+        """Whether this is the main process of the worker, and not a child of its pool."""
         return self._main_pid == os.getpid()
 
     def write(self, what: str, work: Work) -> None:

@@ -34,7 +34,7 @@ log = get_logger("taskdb.chunk")
 KEPT_SECONDS = 0.5
 KEPT_ITEMS = 100
 KEPT_CHARACTERS = 1_000_000
-"""How long, how many and how large results may be kept before they are written."""
+"""Results are written after this time, this number or this size, whichever comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Chunk:
         self._kept[task_id] = kept
 
     def is_early(self) -> bool:
-        """Whether the running item has not used up its own soft limit. The message's is for all."""
+        """Whether the running item is within its own soft limit. Celery limits the message."""
         return self._soft_limit is not None and (
             time.monotonic() - self._begun_at < self._soft_limit
         )

@@ -47,7 +47,7 @@ log = get_logger("taskdb.run")
 T = TypeVar("T")
 
 _UNKNOWN_SECONDS = 10.0
-"""How long an unknown error is waited out where another process can continue."""
+"""The longest wait after an unknown error, where another process can continue the work."""
 
 _OUR_FILES = frozenset(
     function.__code__.co_filename for function in (call_surrounded, call_in_this_process)
@@ -223,9 +223,9 @@ class Execution:
         return partial(self._raised, claim.id, run, outcome, error)
 
     def _written(self, task_id: str, outcome: RunOutcome, end: Callable[[], Ended]) -> Ended:
-        """Write how a run ended. An error of that write is no error of the body.
+        """Write the end of a run. An error of the write is not an error of the body.
 
-        A row refuses an unfit outcome for ever, so the row gets the refusal in its place.
+        If the row can never store the outcome, the reason is written in its place.
         """
         is_last = False
         while True:

@@ -1,4 +1,4 @@
-"""How a run ended, and its write to the row: one verb for each end of a body.
+"""The end of a run, and its write to the row: one verb for each end of a body.
 
 Nothing here runs a body or waits. `Execution` repeats the writes.
 """
@@ -56,7 +56,7 @@ class RequestedRetry(CeleryRetry):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: the row's new status (None: another run has the task) and the result.
+    """The end of a run: the row's new status (None: another run has the task) and the result.
 
     `error` is or stands for the body's exception; `delay` is the time until the next attempt, if
     any.

@@ -1,4 +1,4 @@
-"""Why a process of a worker waits, readable by its main process.
+"""The reason why a process of a worker waits, for its main process.
 
 The processes share a little memory, made before the pool forks. It holds one notice, the newest. A
 notice expires by itself, since a process that is ended withdraws none.

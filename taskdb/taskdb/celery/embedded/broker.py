@@ -10,11 +10,11 @@ must run on one machine: SQLite's WAL cannot be shared over a network.
 
 Guarantees: a publish that returned survives the death of any process (for power loss, see
 ``file.py``). A message is leased to its consumer. The lease is renewed while the consumer
-lives; an acknowledgement removes the message. It returns at once when the consumer rejects it or
-closes, and after ``lease_seconds`` when the consumer was killed. If a connection closes or fails
-during a task, the message returns, as with every broker. Delivery is at least once. Priorities are
-0 to 9, 9 first, by arrival inside one; queues take turns. Routing is direct, topic or fanout; the
-file keeps the bindings.
+lives; an acknowledgement removes the message. The message returns to its queue at once when the
+consumer rejects it or closes, and after ``lease_seconds`` when the consumer was killed. If a
+connection closes or fails during a task, the message returns, as with every broker. Delivery is at
+least once. Priorities are 0 to 9, 9 first, by arrival inside one; queues take turns. Routing is
+direct, topic or fanout; the file keeps the bindings.
 
 Remote control (``inspect``, broadcast) and events work between the processes of the machine. Their
 queues are short-lived and bounded (``listener.py``). A message that has no listener is not stored.
@@ -27,8 +27,8 @@ a message waits for an idle worker; a busy worker does not poll, as an acknowled
 With the defaults an idle worker uses about 2 % of one processor.
 
 Settings of the app: ``task_acks_late``; ``worker_prefetch_multiplier`` 1 for long tasks, 4 for
-short ones; ``worker_pool``
-``taskdb_worker.process.prefork:TaskPool``, else a busy worker may stop 30 s late (any broker).
+short ones; ``worker_pool`` ``taskdb_worker.process.prefork:TaskPool``, else a busy worker may stop
+30 s late (with any broker).
 """
 
 # The methods inherited from kombu have no types.

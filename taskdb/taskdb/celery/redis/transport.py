@@ -6,7 +6,8 @@ kombu 5.7). A client holds no connection of its own, only the channel's pool, an
 
 The stock channel also waits for three replies a message: to take, to note and to acknowledge it.
 While messages flow, this channel on an event loop sends one request and does not wait: a script
-drops the notes of acknowledged messages, takes the next message and notes it, as kombu would.
+drops the notes of acknowledged messages, takes the next message and notes it as unacknowledged, as
+kombu would.
 """
 
 # Kombu's classes have no types.
@@ -60,9 +61,10 @@ for place = 3, #KEYS do
 end
 return false
 """
-"""Keys: the index, the notes, and the lists to take from. Arguments: the time, and acked tags.
+"""Keys: the index and the notes of unacknowledged messages, and the lists to take from. Arguments:
+the time, and the tags of acknowledged messages.
 
-A message is noted before it is taken, so a script that the server stops loses none.
+A message is noted before it is taken, so no message is lost if the server stops the script.
 """
 
 
@@ -181,9 +183,10 @@ def _read(item: bytes) -> Any:
 
 
 class Channel(Routed, redis.Channel):
-    """Keeps its client for as long as it keeps its pool, and takes messages by script.
+    """Keeps one client for each connection pool, and takes messages by a script.
 
-    It blocks for the first message, and again when the script has found none.
+    It waits for the first message with BRPOP, takes further ones by the script, and waits with
+    BRPOP again after the script has found none.
     """
 
     QoS = QoS

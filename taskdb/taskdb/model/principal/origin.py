@@ -26,7 +26,7 @@ FIELDS = ("request_id", "created_by", "created_ip")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitter:
-    """The origin of submits. Each field may be a function, called at a submit without its own."""
+    """The origin of submits. A field may be a function, called when a submit has no own value."""
 
     request_id: Said = None
     created_by: Said = None
@@ -76,8 +76,8 @@ def submitting_as_nobody() -> Iterator[None]:
 def provide_submitter(provider: Callable[[], Submitter | None]) -> None:
     """Call this function, in the whole process, for values that no `submitting_as` sets.
 
-    It is for frameworks. A submit without an own value calls it; it returns None if it does not
-    know. To provide the same function twice changes nothing.
+    It is for frameworks. Each submit without own values calls it. It returns None if it does not
+    know the submitter. The same function is added once.
     """
     if provider not in _providers:
         _providers.append(provider)

@@ -357,9 +357,9 @@ class Database:
             raise
 
     def _translate(self, error: Exception) -> None:
-        """Raise our error for a driver's error, where there is one.
+        """Raise our error for a driver's error, if there is one.
 
-        Where the connections are at fault, the next use opens new ones.
+        If the connections are at fault, the next use opens new ones.
         """
         if faults.spoils_pool(error):
             self._renew(without_prepared=faults.lost_prepared(error))

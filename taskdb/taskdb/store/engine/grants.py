@@ -42,7 +42,7 @@ _WRITES = "SELECT, INSERT, UPDATE, DELETE"
 
 
 def carry_out(engine: Engine, runtime: str, read_only: str | None = None) -> list[str]:
-    """Grant two roles what they need, in one transaction; returns the statements."""
+    """Grant two roles their rights, in one transaction. Returns the statements."""
     with engine.begin() as connection:
         statements = grants(connection, runtime, read_only)
         driver: Any = connection.connection.driver_connection
@@ -56,13 +56,13 @@ def carry_out(engine: Engine, runtime: str, read_only: str | None = None) -> lis
 
 
 def grants_over(engine: Engine, runtime: str, read_only: str | None = None) -> list[str]:
-    """The statements of `carry_out`; changes nothing."""
+    """Return the statements of `carry_out`. Changes nothing."""
     with engine.connect() as connection:
         return grants(connection, runtime, read_only)
 
 
 def grants(connection: Connection, runtime: str, read_only: str | None = None) -> list[str]:
-    """The statements that grant two roles what they need, in order.
+    """Return the statements that grant two roles their rights, in order.
 
     The connection's role must own the tables, or belong to the role that does. Raises
     DatabaseNotMigrated for a database without our tables. Raises GrantsRefused for a role that does

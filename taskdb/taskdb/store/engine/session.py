@@ -19,7 +19,7 @@ _ANSWERS: dict[str, tuple[str, ...] | None] = {}
 
 
 class Session(Protocol):
-    """Where statements run, one after another."""
+    """A connection that runs statements one after another."""
 
     @property
     def tells_before(self) -> bool:

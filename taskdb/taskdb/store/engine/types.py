@@ -116,7 +116,7 @@ def moment(value: Any) -> datetime:
 
 
 def nearest_moment(spelled: str) -> datetime:
-    """The bound that replaces an unreadable moment; text that is no moment becomes the latest."""
+    """Return the bound that replaces an unreadable moment; LATEST for any other text."""
     is_early = spelled.startswith(("-", "0")) or spelled.endswith("BC")
     return EARLIEST if is_early else LATEST
 

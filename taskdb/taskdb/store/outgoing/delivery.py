@@ -161,7 +161,7 @@ class Deliveries:
         return _page(self._database.query(sql, given, writes=False), after, scan, limit)
 
     def advance(self, leased: Leased, passed: Passed, lease: timedelta, *, ends: bool) -> bool:
-        """Record what was sent; with `ends` give the lease back, else renew it.
+        """Record the progress. With `ends`, end the lease, else renew it.
 
         Returns False, and changes nothing, if the lease has ended or belongs to another process.
         """

@@ -61,7 +61,7 @@ NOTHING = Pruned()
 
 
 class PruneRounds:
-    """Rounds over all tasks that are old enough; remembers the place of the current round."""
+    """Prunes in rounds over all old tasks. Remembers its place in the current round."""
 
     def __init__(
         self,
@@ -242,10 +242,11 @@ class _Batch:
         self._query(self._queries.mark, id=root_id)
 
     def leaves(self, node: str) -> list[Row]:
-        """Return some descendants without sub-tasks.
+        """Return some descendants without sub-tasks, at most a batch.
 
-        Returns none if other transactions have them all. Returns none, and logs, if one is not
-        over: that cannot be under a root that is over, so the tree is kept.
+        Returns an empty list if other transactions have locked all of them. Also if a descendant is
+        open, which is logged: the tree of an ended root has no open task, so something is wrong,
+        and the tree is kept.
         """
         while True:
             found = self._query(self._queries.lock_below, node=node, limit=_BATCH)

@@ -1,7 +1,10 @@
--- The moves of a run: publish, claim, outcome, crash, hand-back. Each is one guarded move over the row `old`.
+-- The moves of a run: publish, claim, outcome, crash, hand-back. Each is one guarded move over the
+-- row `old`.
 --
 -- ROWS selects rows, IF is the guard, SET the change, RETURNS names columns of the row as it was
--- before, also where the guard refused. A move that loses a race changes nothing. Options:
+-- before, also if the guard refused. A move that loses a race changes nothing. Tokens in braces are
+-- parts (here or in `parts.sql`), words of `statements.py` or attributes of the dialect; see
+-- `store/engine/sql_text.py`. Options:
 --   as VERB           the verb of the state machine, where it is not the name of the move
 --   like MOVE         clauses that are left out are those of that move
 --   likely            the guard seldom refuses: it may be tried without reading the row first

@@ -19,6 +19,7 @@ AND (old.status IN ('CREATED', 'QUEUED')
 old.started_at IS NULL AND COALESCE(old.deadline_at <= {now}, false)
 
 -- part claimable
+-- The guard of every claim: the row is ready, in time, and not stopped by admission.
 ({ready}) AND NOT ({expired}) AND NOT {is_refused}
 
 -- part of_type

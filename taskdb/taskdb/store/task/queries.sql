@@ -5,10 +5,10 @@
 
 -- part insert columns
 -- SCHEDULED if due later by the clock of the database, else CREATED. All rows of a submit get the
--- same time, so that they sort by their ids. MATERIALIZED, since each use of
--- `limited` would run its probes again. A parent waits for its sub-tasks and needs no slot.
--- Without a WHERE, SQLite reads ON CONFLICT as the ON of a join. The creator publishes parts one after another, so the last ones
--- have more time.
+-- same time, so that they sort by their ids. MATERIALIZED, since each use of `limited` would run its
+-- probes again. A parent waits for its sub-tasks and needs no slot. Without a WHERE, SQLite reads
+-- ON CONFLICT as the ON of a join. The creator publishes parts one after another, so the relay leaves
+-- the last ones to it for longer.
 INSERT INTO taskdb_task ({names {columns}}, needs_admission, status, run_at, relay_at, created_at, updated_at)
 WITH draft AS MATERIALIZED (
     SELECT draft.*, COALESCE({later draft.delay}, draft.run_at) AS due, (SELECT {now}) AS now,

@@ -1,7 +1,7 @@
 """The columns of a task in each value of the store, and the reading of rows.
 
-The table in `tables.py` has every column, and the fields of a value name those that it holds. The
-lists of columns in statements and the readers of their rows are made from both.
+The table in `task_table.py` has every column, and the fields of a value name those that it holds.
+The lists of columns in statements and the readers of their rows are made from both.
 
 `entity` and `event` take rows that SQLAlchemy has decoded by the types of the table. The other
 readers take rows of raw statements.

@@ -73,7 +73,7 @@ class Workers:
         )
 
     def renew(self, record: WorkerRecord, held: Held | None, waiting: str | None = None) -> None:
-        """Write that a worker lives, and what it holds. Inserts the row again if it was pruned.
+        """Write a heartbeat and the lists of a worker. Inserts its row again if it was pruned.
 
         `waiting`: the reason why processes of the worker wait, if any does. `held`: the new list;
         None keeps the lists as they are.

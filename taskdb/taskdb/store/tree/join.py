@@ -44,7 +44,7 @@ class PartsLeft:
 
 
 class Joins:
-    """The verbs of the process that has ended a sub-task."""
+    """Lets parents act on the ends of their sub-tasks. Any process may request a join."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Joins:
         self.on_new: Callable[[Sequence[str], Sequence[str]], None] = leave_to_relay
         """Called with the ids of new rows, and of parents with new parts, to publish them soon."""
 
-    # --- verbs of the process that ended a sub-task -------------------------------------------
+    # --- requests of the process that ended a sub-task ----------------------------------------
 
     def join(self, parent_id: str | None) -> None:
         """Let a parent act on the states of its sub-tasks, and then its own parent."""

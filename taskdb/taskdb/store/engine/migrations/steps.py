@@ -84,7 +84,7 @@ class SteppedConnection(Connection):
         return super().exec_driver_sql("SELECT 1")
 
     def execute(self, statement: Executable, *given: Any, **options: Any) -> Any:
-        """Carry out a step that Alembic composes; its writes of versions are no steps."""
+        """Carry out a step that Alembic composes. Its writes of versions are not steps."""
         if isinstance(statement, TextClause) and not any(given):
             return self.exec_driver_sql(statement.text.replace("\\:", ":"))
         if isinstance(statement, ExecutableDDLElement):

@@ -1,4 +1,4 @@
-"""The partitions of PostgreSQL's history: one a day, made ahead of time.
+"""The partitions of PostgreSQL's history: one for each day, created in advance.
 
 Functions of the migrations change the tables with the rights of the owner of the schema, so the
 role of a beat need not own them. No statement here waits for a lock longer than `LOCK_TIMEOUT`: a
