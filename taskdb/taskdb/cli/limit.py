@@ -30,9 +30,7 @@ Per = Annotated[
     str | None,
     typer.Option("--per", metavar="DURATION", help="The period of --max-starts; 90, 5m, 1h."),
 ]
-Force = Annotated[
-    bool, typer.Option("--force", help="Also a type that no module of this process declares.")
-]
+Force = Annotated[bool, typer.Option("--force", help="Accept a type that no module declares.")]
 Own = Annotated[
     bool, typer.Option("--own", help="The tenant's own pause or limit, not the operator's.")
 ]

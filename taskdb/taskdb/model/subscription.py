@@ -124,7 +124,5 @@ def _statuses(given: Any, faults: list[Fault]) -> tuple[TaskStatus, ...]:
         if word in known:
             found[TaskStatus(word)] = None
         else:
-            faults.append(
-                Fault("status", f"{shown(one)} names no status{did_you_mean(word, known)}")
-            )
+            faults.append(Fault("status", f"{shown(one)} is no status{did_you_mean(word, known)}"))
     return tuple(found)

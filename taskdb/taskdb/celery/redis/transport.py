@@ -6,8 +6,7 @@ kombu 5.7). A client holds no connection of its own, only the channel's pool, an
 
 The stock channel also waits for three replies a message: to take, to note and to acknowledge it.
 While messages flow, this channel on an event loop sends one request and does not wait: a script
-drops the notes of acknowledged messages, takes the next message and notes it as unacknowledged, as
-kombu would.
+drops the notes of acknowledged messages, takes the next message and notes it, as kombu would.
 """
 
 # Kombu's classes have no types.
@@ -61,8 +60,7 @@ for place = 3, #KEYS do
 end
 return false
 """
-"""Keys: the index and the notes of unacknowledged messages, and the lists to take from. Arguments:
-the time, and the tags of acknowledged messages.
+"""Keys: index and notes of unacknowledged messages, lists to take. Arguments: time, acked tags.
 
 A message is noted before it is taken, so no message is lost if the server stops the script.
 """
@@ -185,8 +183,7 @@ def _read(item: bytes) -> Any:
 class Channel(Routed, redis.Channel):
     """Keeps one client for each connection pool, and takes messages by a script.
 
-    It waits for the first message with BRPOP, takes further ones by the script, and waits with
-    BRPOP again after the script has found none.
+    BRPOP waits for the first message, the script takes further ones until it finds none.
     """
 
     QoS = QoS

@@ -27,16 +27,13 @@ def list_alarms(
     session: Session,
     *,
     state: Annotated[
-        list[AlarmState] | None,
-        typer.Option("--state", help="Only in this state; may be repeated."),
+        list[AlarmState] | None, typer.Option("--state", help="Only these; may be repeated.")
     ] = None,
     type_name: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
     undelivered: Annotated[
-        bool, typer.Option("--undelivered", help="Only with a message not sent.")
+        bool, typer.Option("--undelivered", help="With unsent messages")
     ] = False,
-    unrouted: Annotated[
-        bool, typer.Option("--unrouted", help="Only without a route: nobody was notified.")
-    ] = False,
+    unrouted: Annotated[bool, typer.Option("--unrouted", help="Without a route.")] = False,
     limit: Annotated[int, typer.Option(help="Most alarms, 1 to 1,000.")] = 100,
     tenant: TenantOption = None,
 ) -> None:

@@ -53,8 +53,7 @@ def create_fan_out(  # noqa: PLR0913 - the options of a fan-out
     timeout: Limit = None,
     chunk_size: Annotated[int, typer.Option(metavar="N", help="Parts that share a message.")] = 1,
     on_join: Annotated[
-        str | None,
-        typer.Option(metavar="TYPE", help="Task type that runs after success."),
+        str | None, typer.Option(metavar="TYPE", help="Task type that runs after success.")
     ] = None,
 ) -> TaskEntity:
     """Create a fan-out: a part of TYPE for each item, and a parent that joins them.

@@ -97,11 +97,11 @@ def _print_new(session: Session, task: TaskEntity) -> None:
     if task.status is not TaskStatus.CREATED:
         return
     if task.held_by is not None:
-        said = session.taskdb.explain_task(task.id)
-        output.note(f"{said.sentence}{said.advice and f'; next: {said.advice}'}", style="yellow")
+        why = session.taskdb.explain_task(task.id)
+        output.note(f"{why.sentence}{why.advice and f'; next: {why.advice}'}", style="yellow")
         return
     output.note(
         "it is kept, and published later: the broker had not taken its message when this command "
-        f"ended (`taskdb why {task.code}` says why)",
+        f"ended (`taskdb why {task.code}` names the reason)",
         style="yellow",
     )
