@@ -223,7 +223,7 @@ def test_one_wrong_entry_stops_no_other_and_each_is_listed_with_its_reason(
 ) -> None:
     every = {"task": "plus", "schedule": 60, "kwargs": {"a": 1}}
     wrong: dict[str, tuple[Any, str]] = {
-        "no task": ({"schedule": 60}, "no name of a task"),
+        "no task": ({"schedule": 60}, "not the name of a task"),
         "no schedule": ({"task": "plus"}, "not supported"),
         "no entry": (7, "TypeError"),
         "typo": ({**every, "option": {}}, "did you mean 'options'"),

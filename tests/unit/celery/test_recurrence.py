@@ -182,7 +182,7 @@ def patched() -> Any:
         (with_zone(timezone(timedelta(hours=5, minutes=45))), "no IANA name"),
         (crontab(minute=set()), "no number"),
         (crontab(minute={1.5}), "whole numbers"),
-        (schedule(None), "no interval"),
+        (schedule(None), "not an interval"),
     ],
 )
 def test_what_would_be_due_at_other_times_is_refused_in_words(given: Any, word: str) -> None:
