@@ -123,8 +123,8 @@ def test_celerys_own_plumbing_is_left_out_unless_it_is_named(site: Site) -> None
     [
         ({"only": "shop.pack"}, r"only=\['shop.pack'\]"),
         ({"only": []}, "names no task"),
-        ({"exclude": [1]}, "no name of a task"),
-        ({"exclude": 1}, "no list"),
+        ({"exclude": [1]}, "not the name of a task"),
+        ({"exclude": 1}, "not a list"),
         ({"arguments_limit": -1}, "arguments_limit"),
         ({"result_limit": 10**9}, "result_limit"),
     ],
@@ -139,7 +139,7 @@ def test_wrong_options_are_refused_and_nothing_is_watched(
 
 
 def test_what_is_no_app_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="no Celery app"):
+    with pytest.raises(InvalidInput, match="not a Celery app"):
         track("shop.celery")  # type: ignore[arg-type]
 
 
