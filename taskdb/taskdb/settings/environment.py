@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
 
 from taskdb.errors import SettingsError, did_you_mean
 from taskdb.model.bounds import LARGEST, LONGEST, NAME_BYTES, QUEUE_BYTES, wrong_text
+from taskdb.model.duration import parse_duration
 from taskdb.settings.file import PREFIX, SUFFIX, variable_of, without_content
 
 _UNITS = {"seconds": 1, "days": 86_400}
@@ -55,6 +57,15 @@ def explained(error: ValidationError, paths: Mapping[str, str], given: Mapping[s
             name = f"{name}{SUFFIX} ({paths[field]!r})"
         faults.append(f"{'.'.join([name, *below])}: {reason}")
     return "wrong settings: " + "; ".join(faults)
+
+
+def read_units(name: str, value: Any) -> Any:
+    """Return the number of a duration with units, such as `5m`; any other value as it is."""
+    unit = _UNITS.get(name.rpartition("_")[2])
+    if unit is not None and isinstance(value, str):
+        with suppress(ValueError):
+            return parse_duration(value).total_seconds() / unit
+    return value
 
 
 def check_bounds(name: str, value: Any) -> None:

@@ -15,7 +15,13 @@ from pydantic import ConfigDict, ValidationError, ValidationInfo, field_validato
 
 from taskdb.errors import SettingsError
 from taskdb.settings.alarm import AlarmSettings
-from taskdb.settings.environment import check_bounds, explained, refuse_unknown, variables_of
+from taskdb.settings.environment import (
+    check_bounds,
+    explained,
+    read_units,
+    refuse_unknown,
+    variables_of,
+)
 from taskdb.settings.file import PREFIX, with_files
 from taskdb.settings.message import MessageSettings
 from taskdb.settings.notification import NotificationSettings
@@ -83,6 +89,11 @@ class Settings(
             return cls(**given)
         except ValidationError as error:
             raise SettingsError(explained(error, paths, given)) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _has_units(cls, value: Any, info: ValidationInfo) -> Any:
+        return read_units(str(info.field_name), value)
 
     @field_validator("*")
     @classmethod

@@ -81,6 +81,22 @@ def test_the_version_is_a_line(cli: Site) -> None:
     assert cli("--version").out == f"taskdb {version('celery-taskdb')}\n"
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("taskdb create-", {"create-task", "create-fan-out", "create-sequence"}),
+        ("taskdb limit ", {"set", "clear", "list"}),
+        ("taskdb limit set --max", {"--max-running", "--max-starts"}),
+    ],
+)
+def test_a_shell_completes_commands_and_options(cli: Site, line: str, found: set[str]) -> None:
+    number = str(len(line.split(" ")) - 1)
+    shell = {"_TASKDB_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": number}
+    ran = cli.start(**shell)
+    assert ran.wait() == 0
+    assert set(ran.output.split()) == found
+
+
 def test_a_command_that_does_not_exist_is_answered_with_a_guess(cli: Site) -> None:
     assert "Did you mean 'list'" in cli("lst").err
 

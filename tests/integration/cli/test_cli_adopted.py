@@ -106,6 +106,8 @@ def test_results_become_adopted_tasks_with_their_moments(cli: Site, results: str
 
 def test_results_may_be_imported_again_and_again(cli: Site, results: str) -> None:
     assert cli("import", "django-celery-results", results).code == 0
+    dry = cli("import", "django-celery-results", results, "--dry-run")
+    assert "0 could be imported, 3 were here already" in dry.out
     path = results.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE django_celery_results_taskresult SET status = 'SUCCESS'")
@@ -235,4 +237,7 @@ def test_cancel_and_retry_say_how_its_own_app_does_it(cli: Site) -> None:
     assert cli("retry", task_id, "--json").error["code"] == "TASK_IS_ADOPTED"
     bulk = cli("retry", "--status", "FAILED", "--yes", "--json")
     assert bulk.document == {"retried": 0}
+    told = cli("retry", "--status", "FAILED", "--yes")
+    assert "retried 0 tasks" in told.out
+    assert "are adopted: their own Celery app runs them" in told.err
     assert "only watched" in cli("show", "order/1").out

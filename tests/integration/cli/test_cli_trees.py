@@ -207,6 +207,10 @@ def test_a_sequence_is_shown_step_by_step_with_what_is_nested_in_it(trees: Site)
     assert split[0]["shown_parts"][0]["error"]["message"].endswith("with bad")
     assert (below["status"], below["coming"]) == ("FAILED", ["add"])
     assert "    part 0 split  FAILED" in "\n".join(tree_of(trees, made["id"]))
+    # The part, its parent, the step and the sequence have failed: one cause, one alarm.
+    trees("doctor", "--fix")
+    (alarm,) = trees("alarm", "list", "--json").lines
+    assert (alarm["source"], alarm["type"], alarm["count"]) == ("failed", "part", 1)
 
 
 def tree_of(site: Site, task_id: str) -> list[str]:

@@ -18,6 +18,7 @@ from taskdb.cli.task.presenter import (
     task_json,
     when,
 )
+from taskdb.cli.task.tree_view import hanging
 from taskdb.cli.value_text import STATUS_STYLES
 from taskdb.model.entity import Progress, TaskEntity, TaskError
 from taskdb.model.status import TaskStatus
@@ -52,6 +53,18 @@ def test_a_table_fits_80_columns_and_keeps_code_and_status_whole() -> None:
     lines = drawn(rich_table(TASK.headers, TASK.rows(tasks)))
     assert max(len(line) for line in lines) <= 80
     assert any(tasks[0].code in line and "PROCESSING" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_line_of_a_tree_that_is_too_long_is_continued_below_its_own_indent(width: int) -> None:
+    line = Text("    2 charge  FAILED  3 s  " + "the bank is away " * 8)
+    console = Console(file=io.StringIO(), width=width)
+    first, *others = [row.plain for row in hanging(line, console)]
+    assert first.startswith("    2 charge")
+    assert others and all(row.startswith(" " * 8) for row in others)
+    assert max(map(len, others)) <= width
+    assert " ".join(" ".join([first, *others]).split()) == " ".join(line.plain.split())
+    assert [row.plain for row in hanging(Text("  short"), console)] == ["  short"]
 
 
 def test_plain_lines_are_aligned_and_never_cut() -> None:
@@ -95,6 +108,8 @@ def test_long_lines_are_not_broken_where_nobody_looks(capsys: pytest.CaptureFixt
     [
         (Progress(0, 10), "0% ---------- 0/10"),
         (Progress(5, 10, "half"), "50% #####----- 5/10 half"),
+        (Progress(95, 100), "95% #########- 95/100"),
+        (Progress(999, 1_000), "99% #########- 999/1,000"),
         (Progress(20, 10), "100% ########## 20/10"),
         (Progress(1_234, None, "lines"), "1,234 lines"),
         (Progress(3, 0), "3"),

@@ -214,6 +214,22 @@ def test_a_database_url_as_people_have_it_is_answered_with_what_to_write(
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "written", "value"),
+    [
+        ("relay_interval_seconds", "1m", 60.0),
+        ("relay_interval_seconds", "250ms", 0.25),
+        ("relay_interval_seconds", "60", 60.0),
+        ("alarm_keep_days", "2w", 14),
+    ],
+)
+def test_a_duration_is_written_with_a_unit_or_as_a_number(
+    name: str, written: str, value: float
+) -> None:
+    settings = Settings.load({f"TASKDB_{name.upper()}": written})
+    assert getattr(settings, name) == value
+
+
 def test_other_characters_of_a_password_need_no_code() -> None:
     settings = Settings.load({"TASKDB_DATABASE_URL": "postgresql://me:a#b/c?d[e@host/name"})
     assert make_url(settings.store_url).password == "a#b/c?d[e"

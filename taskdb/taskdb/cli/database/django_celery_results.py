@@ -19,6 +19,7 @@ from taskdb.model.adopted import CELERY_ID, AdoptedReport, ReportKind
 from taskdb.model.entity import TaskError
 from taskdb.model.reference import adopted_id
 from taskdb.model.status import TaskStatus
+from taskdb.store.contract import EVERYONE
 
 _TABLE = "django_celery_results_taskresult"
 _SOURCE = "django-celery-results"
@@ -90,12 +91,13 @@ class _Importing:
         ended = {adopted_id(row["task_id"]): row for row in page if row["status"] in _ENDS}
         self.counts["not_ended"] += len(page) - sum(row["status"] in _ENDS for row in page)
         past = [self._seen(task_id, row) for task_id, row in ended.items()]
+        store = self._taskdb.store
         if self._dry_run:
-            self.counts["imported"] += len(past)
+            new = len(past) - len(store.tasks.statuses(ended, EVERYONE))
         else:
-            new = self._taskdb.store.adopted.adopt_past(past, _SOURCE)
-            self.counts["imported"] += new
-            self.counts["already_here"] += len(past) - new
+            new = store.adopted.adopt_past(past, _SOURCE)
+        self.counts["imported"] += new
+        self.counts["already_here"] += len(past) - new
         self.counts["soon_pruned"] += sum(self._is_old(seen[-1]) for seen in past)
 
     def _is_old(self, end: AdoptedReport) -> bool:

@@ -141,7 +141,20 @@ def _move_all(output: Output, taskdb: TaskDB, verb: Verb, wanted: Criteria, *, y
         return ExitCode.FAILED
     moved = verb.many(taskdb, wanted)
     output.result({verb.done: moved}, f"{verb.done} {counted(moved, 'task')}")
+    if not moved and not output.is_json:
+        output.note(_why_none(taskdb, verb, wanted))
     return ExitCode.OK
+
+
+def _why_none(taskdb: TaskDB, verb: Verb, wanted: Criteria) -> str:
+    found = taskdb.list_tasks(limit=PAGE_LIMIT, **wanted)
+    if any(task.is_adopted for task in found):
+        return (
+            "tasks that meet this are adopted: their own Celery app runs them, and TaskDB only "
+            f"watches (`taskdb {verb.name} ID` shows what to do there)"
+        )
+    statuses = ", ".join(sorted(verb.movable))
+    return f"no task that meets this can be {verb.done}: it moves from {statuses}"
 
 
 def _agreed(output: Output, taskdb: TaskDB, verb: Verb, wanted: Criteria) -> bool:

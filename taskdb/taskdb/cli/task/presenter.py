@@ -71,9 +71,10 @@ def progress_text(progress: Progress) -> str:
     if not progress.total:
         return f"{progress.current:,} {progress.message}".strip()
     share = min(max(progress.current / progress.total, 0), 1)
-    bar = "#" * round(share * 10)
+    # Only what is whole is drawn: 95 % is no full bar, and 99.6 % is not 100 %.
+    bar, percent = "#" * int(share * 10), int(share * 100)
     counts = f"{progress.current:,}/{progress.total:,}"
-    return f"{share:.0%} {bar.ljust(10, '-')} {counts} {progress.message}".strip()
+    return f"{percent}% {bar.ljust(10, '-')} {counts} {progress.message}".strip()
 
 
 def one_line(task: TaskEntity) -> Text:

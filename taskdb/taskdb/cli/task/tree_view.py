@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.console import Console
 from rich.text import Text
 
 from taskdb.cli.output import Output
@@ -24,7 +25,20 @@ def print_tree(output: Output, branch: Branch) -> None:
     """Return the lines of the sub-tasks."""
     output.line()
     for line in tree_lines(branch, is_live=output.is_live):
-        output.line(line)
+        for row in hanging(line, output.out) if output.is_live else (line,):
+            output.line(row)
+
+
+def hanging(line: Text, console: Console) -> Iterator[Text]:
+    """The rows of a line; those after the first are indented further, as no task below is."""
+    depth = len(line.plain) - len(line.plain.lstrip())
+    first, *others = line.wrap(console, console.width)
+    yield first
+    if not others:
+        return
+    indent = " " * (depth + 2 * len(_INDENT))
+    for row in Text(" ").join(others).wrap(console, console.width - len(indent)):
+        yield Text(indent).append_text(row)
 
 
 def tree_lines(

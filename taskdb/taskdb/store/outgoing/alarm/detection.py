@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy import Connection, RowMapping, delete, or_, select, update
 
 from taskdb.model.alarm.alarm import Alarm, AlarmSource
 from taskdb.model.alarm.route import AlarmRules
-from taskdb.model.entity import TaskEntity
+from taskdb.model.entity import TaskEntity, TaskKind
 from taskdb.model.status import TaskStatus
 from taskdb.redaction.redaction import Redaction
 from taskdb.store.engine.aside import Aside, is_of_a_row
@@ -133,11 +133,15 @@ class Detection:
         declared = policies(connection, {row["type"] or "" for row in events})
         found: dict[Cause, Observed] = {}
         newest: dict[Cause, Row] = {}
+        repeated = self._repeated(connection, events)
         for row in events:
             policy = declared.get(row["type"] or "")
             detail = _detail(row)
             source = _source(row, detail)
-            if not raises(policy, source, self._rules):
+            is_asked_for = policy is not None and policy.on is not None
+            if not raises(policy, source, self._rules) or (
+                row["task_id"] in repeated and not is_asked_for
+            ):
                 continue
             cause = _cause(row, detail, source, policy, self._rules)
             at = moment(row["at"])
@@ -148,6 +152,32 @@ class Detection:
             newest[cause] = row
         self._describe(connection, found, newest)
         return list(found.values())
+
+    def _repeated(self, connection: Connection, events: list[Row]) -> set[str]:
+        """Ids of parents whose failure repeats that of a sub-task with an alarm.
+
+        Only a fan-out that is not a sub-task itself has an alarm of its own then.
+        """
+        joined = {
+            row["task_id"] for row in events if _source(row, _detail(row)) is AlarmSource.JOIN
+        }
+        if not joined:
+            return set()
+        child = task.alias()
+        failed = select(child.c.type).where(
+            child.c.parent_id == task.c.id, child.c.status == TaskStatus.FAILED.value
+        )
+        statement = select(task.c.id, failed.limit(1).scalar_subquery()).where(
+            task.c.id.in_(sorted(joined)),
+            or_(task.c.kind == TaskKind.SEQUENCE.value, task.c.parent_id.is_not(None)),
+        )
+        below = {str(task_id): name for task_id, name in connection.execute(statement) if name}
+        declared = policies(connection, set(below.values()))
+        return {
+            task_id
+            for task_id, name in below.items()
+            if raises(declared.get(name), AlarmSource.FAILED, self._rules)
+        }
 
     def _describe(
         self, connection: Connection, found: dict[Cause, Observed], newest: dict[Cause, Row]
