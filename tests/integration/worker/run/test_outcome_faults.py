@@ -353,7 +353,7 @@ def test_a_result_waits_for_a_payload_folder_that_cannot_be_used(
         folder.write_text("in the way")
         return "x" * 1_000_000
 
-    notice, seen = site.execution.patience.notice, []
+    notice, seen = site.execution.row_writes.notice, []
 
     def free() -> None:
         seen.append(notice.read())
@@ -369,7 +369,7 @@ def test_a_heartbeat_says_why_a_process_of_the_worker_waits(site: Site) -> None:
     record = WorkerRecord("w-1/1", "w-1", "host", 1, ("taskdb",), ("a",), "1")
     workers = site.taskdb.store.workers
     workers.announce(record)
-    notice = site.execution.patience.notice
+    notice = site.execution.row_writes.notice
     child = os.fork()
     if child == 0:
         notice.put("complete: the disk is full \u00e9" + "x" * 1_000, 60)
