@@ -95,7 +95,7 @@ def _check_readable(url: str) -> None:
     _try(f"{scheme}://", _NO_TRANSPORT.format(scheme))
     options = parse_qs(rest.partition("?")[2])
     misplaced = [name for name in options if name in REDIS_OPTIONS]
-    _try(url, _MISPLACED.format(" and ".join(misplaced)) if misplaced else _UNREADABLE)
+    _try(url, _MISPLACED.format(f", here {' and '.join(misplaced)},") if misplaced else _UNREADABLE)
 
 
 def _try(url: str, advice: str) -> None:
@@ -112,10 +112,10 @@ _NO_TRANSPORT = (
     "redis://HOST:6379/0 or amqp://USER@HOST/VHOST"
 )
 _MISPLACED = (
-    "options of the transport, here {}, do not go behind the `?`. Give them as "
+    "options of the transport{} do not go behind the `?`. Give them as "
     "`broker_transport_options` in TASKDB_CELERY"
 )
-_UNREADABLE = f"the port is a number, or {ENCODE}"
+_UNREADABLE = f"the port is a number, {_MISPLACED.format('')}, or {ENCODE}"
 
 
 def broker_kind(settings: Settings) -> str:
