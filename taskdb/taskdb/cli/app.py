@@ -19,6 +19,7 @@ from typer.main import get_command
 from taskdb.cli.command_table import COMMANDS, GROUPS, Command
 from taskdb.cli.exit_code import ExitCode
 from taskdb.cli.given_client import using
+from taskdb.errors import SettingsError
 
 if TYPE_CHECKING:
     from taskdb.client.taskdb import TaskDB
@@ -119,10 +120,17 @@ def _epilog() -> str:
 def _set_up_django() -> None:
     """Set up a Django project that the environment names, with its settings and task modules.
 
-    `manage.py taskdb` has done so already, and its children inherit the variable.
+    `manage.py taskdb` has done so already, and its children inherit the variable. Raises
+    SettingsError where it cannot be.
     """
-    if os.environ.get("DJANGO_SETTINGS_MODULE") and find_spec("django") is not None:
-        import_module("django").setup()
+    named = os.environ.get("DJANGO_SETTINGS_MODULE")
+    if named and find_spec("django") is not None:
+        try:
+            import_module("django").setup()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            message = f"Django cannot start with DJANGO_SETTINGS_MODULE={named}"
+            raise SettingsError(f"{message} ({reason}): mend it, or unset it") from error
 
 
 def _put_current_folder_first() -> None:

@@ -162,7 +162,16 @@ def test_results_of_an_older_release_have_fewer_columns(cli: Site, tmp_path: Pat
 def test_what_is_no_database_of_results_is_told(cli: Site, tmp_path: Path) -> None:
     empty = cli("import", "django-celery-results", f"sqlite:///{tmp_path / 'empty'}")
     assert (empty.code, "no table" in empty.err) == (2, True)
-    assert cli("import", "django-celery-results", "nonsense").code == 2
+    for url, said in (
+        ("nonsense", "write postgresql://USER@HOST/NAME"),
+        ("postgres://u:hunter2@host:port/name", "the port as a number"),
+        ("mysql://host/name", "its driver is not installed here: MySQLdb"),
+        ("'sqlite:///file'", "remove the quotes"),
+    ):
+        ran = cli("import", "django-celery-results", url)
+        assert (ran.code, said in ran.err, "hunter2" in ran.err) == (2, True, False), ran.err
+    away = cli("import", "django-celery-results", "postgres://u:hunter2@127.0.0.1:1/name")
+    assert (away.code, "hunter2" in away.err) == (5, False)
     assert cli("import", "django-celery-beat", "nonsense").code == 2
 
 
@@ -237,7 +246,8 @@ def test_cancel_and_retry_say_how_its_own_app_does_it(cli: Site) -> None:
     assert cli("retry", task_id, "--json").error["code"] == "TASK_IS_ADOPTED"
     bulk = cli("retry", "--status", "FAILED", "--yes", "--json")
     assert bulk.document == {"retried": 0}
-    told = cli("retry", "--status", "FAILED", "--yes")
-    assert "retried 0 tasks" in told.out
-    assert "are adopted: their own Celery app runs them" in told.err
+    for words in ((), ("--yes",)):
+        told = cli("retry", "--status", "FAILED", *words)
+        assert "retried 0 tasks" in told.out
+        assert "are adopted: their own Celery app runs them" in told.err
     assert "only watched" in cli("show", "order/1").out

@@ -273,13 +273,21 @@ def test_tables_of_another_layout_are_told_with_what_helps(
     assert "run `taskdb migrate`" in ran.err and "name an empty database" in ran.err
 
 
-def test_an_option_of_the_url_that_the_driver_does_not_know_is_told(
-    cli: Site, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("option", ["schema=mine", "connect_timeout=soon"])
+def test_an_option_of_the_url_that_the_driver_does_not_take_is_told(
+    cli: Site, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    monkeypatch.setenv("TASKDB_DATABASE_URL", f"postgresql://u@{AWAY}/x?schema=mine")
+    monkeypatch.setenv("TASKDB_DATABASE_URL", f"postgresql://u@{AWAY}/x?{option}")
     ran = cli("list")
     assert ran.code == 5
-    assert "take this option out of TASKDB_DATABASE_URL" in ran.err
+    assert "mend this option behind the `?` of TASKDB_DATABASE_URL" in ran.err
+
+
+def test_django_that_cannot_start_is_told(cli: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.no_settings")
+    ran = cli("list")
+    assert (ran.code, ran.out) == (2, "")
+    assert "Django cannot start with DJANGO_SETTINGS_MODULE=shop.no_settings" in ran.err
 
 
 @pytest.mark.parametrize("words", [["list"], ["migrate"], ["create-task", "echo"]])

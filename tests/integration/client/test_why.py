@@ -120,6 +120,7 @@ def test_the_command_line_answers_and_explains(
     said("resume-task", given[0], "--error", "no money")
     told = json.loads(said("why", task_id, "--json"))
     assert (told["cause"], told["facts"]["error"]["message"]) == ("failed", "no money")
+    assert told["sentence"].startswith("it ended ") and "FAILED" not in told["sentence"]
     assert run_command(["resume-task", given[0]]) == 3
 
 

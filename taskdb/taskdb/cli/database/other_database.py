@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from taskdb.cli.usage import wrong_usage
 from taskdb.errors import DatabaseUnreachable
 from taskdb.model.bounds import bounded
+from taskdb.settings.location import ENCODE, check_edges
 from taskdb.store.engine.postgresql.any_moment import read_any_moment
 
 OtherUrl = Annotated[
@@ -34,11 +35,21 @@ def other_database(url: str, table: str) -> Iterator[tuple[Connection, frozenset
     DatabaseUnreachable.
     """
     try:
-        engine = create_engine(url, hide_parameters=True)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        check_edges(url)
+    except ValueError as error:
+        raise wrong_usage("URL", str(error)) from None
+    try:
+        # Hosters write postgres://, which SQLAlchemy does not know.
+        known = f"postgresql{url[8:]}" if url.startswith("postgres:") else url
+        engine = create_engine(known, hide_parameters=True)
+    except ModuleNotFoundError as error:
+        raise wrong_usage("URL", f"its driver is not installed here: {error.name}") from None
+    except (ArgumentError, NoSuchModuleError):
         # Not the URL itself, which may hold a password.
-        advice = f"is not a database URL that can be used here ({type(error).__name__})"
+        advice = "is no SQLAlchemy URL: write postgresql://USER@HOST/NAME or sqlite:///FILE"
         raise wrong_usage("URL", advice) from None
+    except ValueError:
+        raise wrong_usage("URL", f"it cannot be read: {ENCODE}, and the port as a number") from None
     if engine.driver == "psycopg":
         # One moment that Python cannot hold would keep all rows from being read.
         event.listen(engine, "connect", lambda connection, _: read_any_moment(connection))

@@ -39,7 +39,7 @@ def worker(context: typer.Context) -> int:
         # Celery parses its options with a library of its own, whose errors we do not import.
         if getattr(error, "exit_code", None) != ExitCode.USAGE:
             raise
-        raise InvalidInput("the options of the worker", [Fault("", str(error))]) from error
+        raise InvalidInput("the command line of the worker", [Fault("", str(error))]) from error
 
 
 @with_session

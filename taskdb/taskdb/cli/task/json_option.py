@@ -46,4 +46,5 @@ def text_of_file(name: str, option: str) -> str:
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise wrong_usage(option, f"cannot be read: {error}") from None
+        # Not right after the name: of `--secret-file: x` the next word would be hidden.
+        raise wrong_usage(option, f"{error}: the file cannot be read") from None

@@ -159,6 +159,8 @@ def _why_none(taskdb: TaskDB, verb: Verb, wanted: Criteria) -> str:
 
 def _agreed(output: Output, taskdb: TaskDB, verb: Verb, wanted: Criteria) -> bool:
     count = _count(taskdb, verb, wanted)
+    if not count:
+        return True
     much = (
         f"more than {counted(COUNT_LIMIT, 'task')}"
         if count > COUNT_LIMIT

@@ -152,6 +152,8 @@ _ERRORS: dict[Kind, type[DatabaseError]] = {
 }
 _WAITING_IN_LINE = ("SQLITE_BUSY", "SQLITE_LOCKED")
 """Codes after which the connection itself is still good."""
+_OF_THE_URL = ("invalid connection option", "bad value for connect_timeout")
+"""Texts of psycopg about an option of the URL; it has no other mark of them."""
 _RAISED = frozenset({"exec_stmt_raise", "ExecWithCheckOptions"})
 """Server functions that raise the errors of triggers (any SQLSTATE) and of row policies."""
 _OF_FUNCTIONS = ("42501", "42P01", "42703", "3F000", "XX000")
@@ -325,8 +327,8 @@ def _of_postgresql(error: BaseException) -> tuple[Kind, str]:
 def _without_state(error: BaseException) -> tuple[Kind, str]:
     """Classify an error that the driver itself raised."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    if "invalid connection option" in str(error):
-        return Kind.AWAY, "take this option out of TASKDB_DATABASE_URL"
+    if any(one in str(error) for one in _OF_THE_URL):
+        return Kind.AWAY, "mend this option behind the `?` of TASKDB_DATABASE_URL, or leave it out"
     if names & {"OperationalError", "InterfaceError"}:
         return Kind.AWAY, _AWAY
     if names & {"DataError", "ProgrammingError", "NotSupportedError"}:
