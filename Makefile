@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo 'make demo    see it work, without any server (under 2 minutes from a bare clone)'
-	@echo 'make test    run the tests, with real servers (about 15 minutes)'
+	@echo 'make test    run the tests, with real servers (about 11 minutes, and 1 to install)'
 	@echo 'make test-long   the upgrade of a running site, backups, the examples, many rounds (about 5 minutes)'
 	@echo 'make test-django6   the tests of Django again, with Django 6 on Python 3.12 or newer'
 	@echo 'make test-upgrade   the running verbs of the release before, on the schema of this one (3 minutes)'
