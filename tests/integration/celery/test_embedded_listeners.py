@@ -28,7 +28,7 @@ def broker(tmp_path: Path, processes: Processes) -> Iterator[Broker]:
 
 
 class Ear:
-    """A listener with a connection of its own, which reads only when it is told to."""
+    """A listener with a connection of its own. It reads a message when a test calls it."""
 
     def __init__(self, broker: Broker, name: str, **options: Any) -> None:
         self.connection = broker.connect(lease_seconds=0.3)

@@ -13,7 +13,7 @@ from taskdb.store.doctor.finding import Drift
 from taskdb.store.store import Store
 from taskdb.store.tree.callback import digest_of
 from tests.cases import each
-from tests.store.task.test_standing import HOLDER, held, set_limit_row, take_slot, worker
+from tests.store.task.test_situation import HOLDER, held, set_limit_row, take_slot, worker
 from tests.store.tasks import LEASE, create, draft, queued, running, write
 from tests.store.trees import fan_out
 

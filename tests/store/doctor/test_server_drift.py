@@ -13,7 +13,7 @@ from taskdb.store.doctor.finding import Drift, Limits
 from taskdb.store.doctor.server_drift import ServerDrifts, measure_skew
 from taskdb.store.store import Store
 from tests.servers import PostgreSQL
-from tests.store.task.test_standing import worker
+from tests.store.task.test_situation import worker
 from tests.store.tasks import LEASE, create, write
 from tests.waiting import wait_until
 

@@ -47,7 +47,7 @@ def list_routes(session: Session, *, tenant: TenantOption = None) -> None:
     nothing = (
         f"no route: every alarm goes to {names}"
         if names
-        else "no route, and no channel: nobody is notified; set TASKDB_ALARM_CHANNELS"
+        else "no route, and no channel: no alarm is sent; set TASKDB_ALARM_CHANNELS"
     )
     ROUTE.print_all(session.output, session.taskdb_of(tenant).alarms.routes(), nothing)
 

@@ -85,7 +85,7 @@ def _around(taskdb: TaskDB, limits: Limits) -> Iterator[Drift | None]:
     yield drift(
         "alarm_unrouted",
         [one.id for one in alarms.list(unrouted=True, state="open", limit=_MOST)],
-        "open alarms without a route: nobody is notified",
+        "open alarms without a route: no message is sent",
         "name channels and routes in TASKDB_ALARM_CHANNELS and TASKDB_ALARM_ROUTES",
     )
     file = sqlite_file(settings)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from taskdb.cli.presenter import Presenter, column
-from taskdb.cli.value_text import relative
+from taskdb.cli.value_text import counted, relative
+from taskdb.client.overview import Overview
 from taskdb.client.queues import Queue
 from taskdb.model.duration import rough_duration
 from taskdb.store.task.worker import WorkerRecord
@@ -32,6 +33,11 @@ WORKER = Presenter[WorkerRecord](
     column("STARTED", lambda worker: _since(worker.started_at)),
     column("SEEN", lambda worker: _since(worker.seen_at)),
 )
+
+
+def processes_text(found: Overview) -> str:
+    """`2 workers, 1 beat`."""
+    return f"{counted(len(found.workers), 'worker')}, {counted(len(found.beats), 'beat')}"
 
 
 def _age(seconds: float | None) -> str:

@@ -13,9 +13,8 @@ from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 
-from taskdb.cli.overview.presenter import QUEUE
+from taskdb.cli.overview.presenter import QUEUE, processes_text
 from taskdb.cli.task.presenter import TASK
-from taskdb.cli.value_text import counted
 from taskdb.client.overview import Overview, overview
 from taskdb.client.taskdb import TaskDB
 from taskdb.client.tasks import TaskPage
@@ -155,8 +154,7 @@ class TopScreen(App[None]):
 
     def _show(self, found: Overview, page: TaskPage) -> None:
         self._paused = {one.name: one.pause is not None for one in found.queues}
-        workers, beats = counted(len(found.workers), "worker"), counted(len(found.beats), "beat")
-        head = [f"{workers}, {beats} · {LISTS[self._list][0]} tasks below", *found.needs]
+        head = [f"{processes_text(found)} · {LISTS[self._list][0]} tasks below", *found.needs]
         self._head.update(Text("\n".join(map(printable, head))))
         _fill(self._queues, QUEUE.rows(found.queues), [one.name for one in found.queues])
         _fill(self._tasks, TASK.rows(page), [one.id for one in page])

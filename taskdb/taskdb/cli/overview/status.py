@@ -7,10 +7,10 @@ from typing import Any
 from taskdb.cli.alarm.presenter import ALARM
 from taskdb.cli.document import json_value
 from taskdb.cli.output import Output
-from taskdb.cli.overview.presenter import QUEUE, WORKER
+from taskdb.cli.overview.presenter import QUEUE, WORKER, processes_text
 from taskdb.cli.schedule.presenter import SCHEDULE
 from taskdb.cli.session import Session, with_session
-from taskdb.cli.value_text import counted, relative
+from taskdb.cli.value_text import relative
 from taskdb.client.overview import Overview, overview
 
 
@@ -28,8 +28,7 @@ def print_overview(output: Output, found: Overview) -> None:
     """Write a page of at most 80 columns, with what needs a person first."""
     for need in found.needs:
         output.line(need, style="yellow")
-    workers, beats = counted(len(found.workers), "worker"), counted(len(found.beats), "beat")
-    output.line(f"{workers}, {beats}")
+    output.line(processes_text(found))
     if found.queues:
         output.line()
         QUEUE.print_table(output, found.queues)

@@ -238,7 +238,7 @@ class _Batch:
         return self._query(self._queries.lock_roots, ids=json.dumps(list(ids)), limit=_BATCH)
 
     def mark(self, root_id: str) -> None:
-        """Mark a tree that loses sub-tasks, so that nobody can retry it."""
+        """Mark a tree that loses sub-tasks: a retry of it is refused."""
         self._query(self._queries.mark, id=root_id)
 
     def leaves(self, node: str) -> list[Row]:

@@ -35,7 +35,7 @@ FROM taskdb_task AS t WHERE {condition} ORDER BY t.{order} LIMIT :limit{locking 
 {locked_rows parent_id = :node, position}
 
 -- query mark
--- The mark of a tree that loses sub-tasks, so that nobody can retry it. A lost sub-task may have
+-- The mark of a tree that loses sub-tasks: a retry of it is refused. A lost sub-task may have
 -- failed, and the rest would join as if it had never existed.
 UPDATE taskdb_task SET spec = {merged COALESCE(spec, {as_json '{}'}), {made pruned, true}}
 WHERE id = :id AND {text_in spec, pruned} IS NULL
